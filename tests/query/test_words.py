@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from pathlib import Path
+from sys import getrefcount
 
 import apsw
 import pytest
@@ -31,6 +32,13 @@ def test_stems_are_those_of_fts5() -> None:
     connection.close()
     assert len(words) > 2000
     assert {word: stem(word) for word in words} == theirs
+
+
+def test_long_words_are_not_remembered() -> None:
+    word = "a" * 30_000
+    before = getrefcount(word)
+    assert stem(word) == word
+    assert getrefcount(word) == before
 
 
 @pytest.mark.parametrize("word", ["straße", "o'neil", "a1s", "is", "s" * 65, ""])

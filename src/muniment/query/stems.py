@@ -22,11 +22,15 @@ _STEP_4: Final = tuple(
 )  # fmt: skip
 
 
-@lru_cache(1 << 16)
 def stem(word: str) -> str:
     """The stem of a word in small letters; one that is not English in ASCII, short or very long, is its own."""
     if not 3 <= len(word) <= _LONGEST or not (word.isascii() and word.isalpha()):
         return word
+    return _known(word)
+
+
+@lru_cache(1 << 16)  # of short words alone: so many long ones would fill the memory
+def _known(word: str) -> str:
     for step in (_plurals, _past, _last_y, _double, _single, _suffix, _last_e):
         word = step(word)
     return word
