@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from sys import getrefcount
 from typing import Any
 
 import hypothesis.strategies as st
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from muniment.errors import InvalidInput, InvalidQuery
-from muniment.query.keys import key_of, text_key
+from muniment.query.keys import Number, key_of, text_key
 from muniment.query.model import (
     EVERYTHING,
     And,
@@ -189,3 +190,10 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     for tried in (text, f"from Orders where {text}"):
         with suppress(InvalidInput):
             parse(tried)
+
+
+def test_long_numbers_are_not_remembered() -> None:
+    number = Number("1" * 5000)
+    before = getrefcount(number)
+    assert key_of(number) == key_of(Number("1" * 5000))
+    assert getrefcount(number) == before

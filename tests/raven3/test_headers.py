@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import getrefcount
+
 import pytest
 
 from muniment.document import Document, from_microseconds, raven_time
@@ -55,3 +57,11 @@ def test_a_document_that_says_when_it_was_modified_is_believed() -> None:
         found = dict(document_headers(document, "e"))
         assert found["raven-last-modified"] == document.last_modified
         assert found["last-modified"] in ("Thu, 02 Jan 2020 03:04:05 GMT", http_date(document.changed))
+
+
+def test_long_metadata_is_not_remembered() -> None:
+    """Two thousand times a megabyte would fill the memory."""
+    metadata = b'{"A":"%s"}' % (b"x" * 5000)
+    before = getrefcount(metadata)
+    assert ("a", "x" * 5000) in revision_headers(Revision(1, DOCUMENT, "a", None, 5, metadata, b"{}", 2), "e")
+    assert getrefcount(metadata) == before

@@ -67,7 +67,7 @@ def key_of(value: Any) -> Key:
     if kind is str:
         return _short_text_key(value) if len(value) <= _SHORT else text_key(value)
     if kind is Number:
-        return number_key(value)
+        return number_key(value) if len(value) <= _SHORT else number_key.__wrapped__(value)
     if isinstance(value, str):
         return number_key(value) if type(value) is Number else text_key(value)
     if value is None:

@@ -52,6 +52,7 @@ _TOKEN: Final = "!#$&'*+-.^_`|~"
 _PLAIN_VALUE: Final = re.compile(r"[!-$&-~]([ !-$&-~]*[!-$&-~])?")
 _SIMPLE: Final = re.compile(r"[A-Za-z0-9_./~-]*")
 _PLAIN_NAME: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
+_SHORT: Final = 2048  # bytes of metadata that is remembered
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
 
 
@@ -72,7 +73,7 @@ def revision_headers(revision: Revision, etag: str) -> Headers:
 
 
 def _document_headers(id: str, metadata: bytes, changed: int, etag: str) -> Headers:
-    first, kept = _prepared(metadata)
+    first, kept = _prepared(metadata) if len(metadata) < _SHORT else _prepared.__wrapped__(metadata)
     if kept is None:
         seconds, fraction = divmod(changed, 1_000_000)
         date, begins = _second(seconds)
@@ -108,7 +109,6 @@ def escaped(id: str) -> str:
     return id.replace("/", "%2F") if _SIMPLE.fullmatch(id) else quote(id, safe="")
 
 
-@lru_cache(2048)
 def metadata_headers(metadata: bytes) -> tuple[tuple[str, str], ...]:
     """Stored metadata as headers; what HTTP cannot carry in a header is percent-encoded."""
     found: Headers = []

@@ -33,6 +33,7 @@ from muniment.smuggler.metadata import COLLECTION, HILO, members_of, stored_meta
 from muniment.smuggler.split import cut_out
 from muniment.storage.base import Write
 
+_SHORT: Final = 2048  # bytes of metadata that is remembered
 _EMPTY: Final = b'"@collection":"@empty",'
 _OF_HILO: Final = b'"@collection":"@hilo",'
 
@@ -87,7 +88,8 @@ def write_of(id: str, sent: bytes, expected: int | None) -> Write:
     body, shown = cut_out(sent)
     if shown is not None and not shown.startswith(b"{"):
         raise InvalidDocument(f"document {id!r} has @metadata that is not an object", "send an object, or none")
-    metadata = kept(shown or b"{}", fold(id).startswith(HILO))
+    shown, hilo = shown or b"{}", fold(id).startswith(HILO)
+    metadata = kept(shown, hilo) if len(shown) < _SHORT else kept.__wrapped__(shown, hilo)
     return Write(id, body, metadata, collection_of(metadata), expected)
 
 
