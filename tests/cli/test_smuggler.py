@@ -186,6 +186,12 @@ def test_a_part_by_collections_ids_and_prefixes(form: str, url: str, name: str, 
     assert not (tmp_path / "none.ndjson").exists()
 
 
+def test_between_a_database_and_itself(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as shop:
+        shop.put("a", {})
+    failed(muniment("smuggler", "between", tmp_path / "shop", f"{tmp_path}/./shop"), 2, "are the same database")
+
+
 def test_between_servers(url: str, name: str, dump: Path, tmp_path: Path) -> None:
     well("in", url, dump, "--database", name, "--create")
     moved = well("between", url, url, "--database", name, "--database2", f"{name}-copy", "--create", "--limit", "2000")

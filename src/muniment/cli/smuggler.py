@@ -287,6 +287,8 @@ def smuggler_between(
     if key_file2 and "://" in target:
         check_stays_here(["--key-file2"], ITS_KEYS)
     options = carried.options(start_document_etag, None, fail_on_unknown, part=part)
+    if "://" not in source + target and Path(source).resolve() == Path(target).resolve():
+        raise InvalidInput(f"{source} and {target} are the same database", "name another one to bring it into")
     target_keys = _keys_of_target(source, target, keys, second_keys)
     from muniment.security.encryption import given_key  # here too
     from muniment.smuggling import between as move
