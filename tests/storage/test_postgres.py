@@ -607,6 +607,18 @@ def test_a_load_that_fails_leaves_nothing(postgres: Postgres) -> None:
         raise ZeroDivisionError
     left = f"SELECT count(*) FROM pg_namespace WHERE nspname LIKE '{target.schema}%'"
     assert postgres.execute(left) == [(0,)]
+    mine = "FROM pg_stat_activity WHERE application_name LIKE 'muniment %'"
+
+    def cut_off() -> None:
+        with engines.staged(target) as (schema, _):
+            engines.create(schema)
+            postgres.execute(f"SELECT pg_terminate_backend(pid) {mine}")
+            until(lambda: postgres.execute(f"SELECT count(*) {mine}") == [(0,)])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cut_off()
+    assert postgres.execute(left) == [(0,)]
     with engines.staged(target) as (schema, publish):  # after one that was killed had left it
         engines.create(schema)
         publish()

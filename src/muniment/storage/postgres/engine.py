@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from muniment.errors import Busy, NotEvaluated, TargetExists
+import psycopg
+
+from muniment.errors import Busy, MunimentError, NotEvaluated, TargetExists
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.location import Address
-from muniment.storage.postgres.connection import Names, mapped_errors, pooled
+from muniment.storage.postgres.connection import Connection, Names, Pool, mapped_errors, pooled
 from muniment.storage.postgres.loader import Loader
 from muniment.storage.postgres.locking import locked
 from muniment.storage.postgres.moving import Taking, taking
@@ -66,9 +68,24 @@ def staged(target: Address) -> Iterator[tuple[Address, Callable[[], None]]]:
                 drop(held, names, staging.schema)
             yield staging, publish
         finally:
-            if not published and not held.closed:
-                with held.transaction():
-                    drop(held, names, staging.schema)
+            if not published:
+                _remove(pool, held, staging)
+
+
+def _remove(pool: Pool, held: Connection, staging: Address) -> None:
+    """Remove what was made there, by another connection if the one that holds the lock has broken.
+
+    What cannot be removed now, the next restore removes; what made this one fail is to be told, and not that.
+    """
+    names = Names(staging)
+    with suppress(psycopg.Error):
+        with held.transaction():
+            drop(held, names, staging.schema)
+        return
+    with suppress(psycopg.Error, MunimentError), locked(pool, staging) as again:
+        if again is not None:  # else somebody may be restoring there by now
+            with again.transaction():
+                drop(again, names, staging.schema)
 
 
 def check_no_key(key: EncryptionKey | None, address: Address) -> None:
