@@ -610,13 +610,17 @@ def test_a_load_that_fails_leaves_nothing(postgres: Postgres) -> None:
     mine = "FROM pg_stat_activity WHERE application_name LIKE 'muniment %'"
 
     def cut_off() -> None:
-        with engines.staged(target) as (schema, _):
-            engines.create(schema)
-            postgres.execute(f"SELECT pg_terminate_backend(pid) {mine}")
-            until(lambda: postgres.execute(f"SELECT count(*) {mine}") == [(0,)])
-            raise ZeroDivisionError
+        postgres.execute(f"SELECT pg_terminate_backend(pid) {mine}")
+        until(lambda: postgres.execute(f"SELECT count(*) {mine}") == [(0,)])
+        raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with (
+        pytest.raises(ZeroDivisionError),
+        engines.staged(target) as (schema, _),
+        closing(engines.loader(schema, Identity("a", "b"))),
+    ):
+        cut_off()
+    with pytest.raises(ZeroDivisionError), engines.taking(target):
         cut_off()
     assert postgres.execute(left) == [(0,)]
     with engines.staged(target) as (schema, publish):  # after one that was killed had left it

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
+
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Pool
 
@@ -23,5 +25,7 @@ def locked(pool: Pool, address: Address) -> Iterator[Connection | None]:
         try:
             yield held
         finally:
-            if not held.closed:
+            try:
                 held.execute("SELECT pg_advisory_unlock(%s)", (number,))
+            except psycopg.Error:
+                held.close()  # it broke, and the lock is gone with it
