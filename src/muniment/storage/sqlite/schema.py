@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ FORMAT: Final = 3
 READABLE: Final = 2  # the oldest that need not be brought to the present one to be read
 PAGE_BYTES: Final = 8192
 BUSY_MILLISECONDS: Final = 10_000
+SHARED_BYTES: Final = 32768  # of the file `-shm`, as SQLite makes it first
 PART_BITS: Final = 12  # parts of one content: 2^12 of 1 MiB are more than the largest attachment's 2 GiB
 
 TABLES: Final = """
@@ -103,7 +105,7 @@ def mapped(error: BaseException, path: Path) -> BaseException:
         return StorageFailure(
             f"the disk that holds {path} is full; this write was not stored", "make room and write again"
         )
-    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE and _is_full(path):
         return StorageFailure(
             f"the disk that holds {path} is full; there is not even room for the small file that reading it needs",
             "make room there; or copy the folder to another disk, while no process has the database open",
@@ -136,6 +138,13 @@ def unsure(folder: Path) -> StorageFailure:
         "do it where the folder is writable; or make the whole file system read-only; or copy the folder while no"
         " process has the database open, and use the copy",
     )
+
+
+def _is_full(path: Path) -> bool:
+    """Whether its disk has no room for the file `-shm`; SQLite does not tell why it could not be made larger."""
+    with suppress(OSError):
+        return shutil.disk_usage(path).free < SHARED_BYTES
+    return False
 
 
 def _limit_met(path: Path) -> int | None:
