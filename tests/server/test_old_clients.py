@@ -292,7 +292,7 @@ def test_a_challenge_and_a_token_end(exchange: Exchange) -> None:
         {"spoil": lambda data: data[:100]},
         {"spoil": lambda data: data[:256]},
         {"spoil": lambda data: b""},
-        {"spoil": lambda data: b"x" + data[1:]},
+        {"spoil": lambda data: bytes([data[0] ^ 1]) + data[1:]},
     ],
 )
 def test_what_cannot_be_read_is_refused_and_counts(exchange: Exchange, options: dict[str, Any]) -> None:
