@@ -11,8 +11,9 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import RawIOBase
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from muniment.errors import InvalidInput, StorageFailure, TargetExists
 
@@ -83,6 +84,17 @@ def sync_folders(folders: Iterable[Path]) -> list[str]:
         for folder in dict.fromkeys(folders)
         if not sync_folder(folder)
     ]
+
+
+def write_all(file: IO[bytes] | RawIOBase, data: bytes) -> None:
+    """All of it is written to this file, or an OSError is raised, also where no buffer of Python's sees to that.
+
+    A file without one (all of a process's output has none with PYTHONUNBUFFERED) takes with each write what the system
+    takes at once: less, when the process was stopped meanwhile or there is room only for a part.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def write_new(path: Path, content: bytes) -> None:

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Final, Generic, NoReturn, Self, TypeVar
 
 import msgspec
 
+from muniment.durable import write_all
 from muniment.errors import Cancelled, ErrorRecord, StorageFailure
 from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Counts, Progress
@@ -288,9 +289,7 @@ class Parent:
         frame = _framed(_encode(message))
         with self._lock:
             try:
-                rest = memoryview(frame)
-                while rest:  # with PYTHONUNBUFFERED each write takes what the system takes at once
-                    rest = rest[self._stdout.write(rest) :]
+                write_all(self._stdout, frame)
                 self._stdout.flush()
             except OSError:
                 self.progress.cancel()

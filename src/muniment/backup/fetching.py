@@ -21,6 +21,7 @@ from muniment.backup.destination import Remote, blocks_of
 from muniment.backup.manifest import File
 from muniment.backup.parquet import WHOLE_BYTES, Source
 from muniment.backup.repository import Backup
+from muniment.durable import write_all
 from muniment.errors import DamagedBackup
 from muniment.progress import Progress
 
@@ -57,9 +58,7 @@ class Fetched:
             size += len(block)
             if size > file.size:
                 break
-            rest = memoryview(block)
-            while rest:  # of what there is no room for, the system first leaves out the rest
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file, block)
             progress.pace(len(block))
         if size != file.size:
             told = f"more than {file.size:,}" if size > file.size else f"{size:,}"

@@ -23,6 +23,7 @@ from muniment.amounts import size_text as size_text
 from muniment.amounts import speed_text as speed_text
 from muniment.amounts import took_text as took_text
 from muniment.cli.interrupts import Stopped, interrupts
+from muniment.durable import write_all
 from muniment.errors import Cancelled, InvalidInput, MunimentError, StorageFailure
 from muniment.later import Later
 
@@ -102,9 +103,7 @@ def write(data: bytes) -> None:
     """Put these bytes on stdout now; a reader who has gone away is no error, a disk that is full is one."""
     try:
         sys.stdout.flush()
-        rest = memoryview(data)
-        while rest:  # with PYTHONUNBUFFERED each write takes what the system takes at once
-            rest = rest[sys.stdout.buffer.write(rest) :]
+        write_all(sys.stdout.buffer, data)
         sys.stdout.buffer.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try once more at its end
